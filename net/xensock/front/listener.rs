@@ -14,6 +14,7 @@ mod posted;
 mod request;
 
 pub(crate) use local::LocalListener;
+pub(crate) use pending::Patience;
 pub(crate) use posted::MAX_AHEAD;
 
 use crate::{

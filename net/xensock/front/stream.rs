@@ -102,17 +102,17 @@ impl Stream {
         self.endpoint.conn()
     }
 
-    /// As [`Stream::reset`], for `connect()`: a call that waits in another task ends.
-    fn disconnect_now(&self, socket: &Socket, sk: &Sock) -> Closing {
-        self.disconnects.fetch_add(1, Relaxed);
-        self.reset(socket, sk)
-    }
-
     /// Resets the connection or ends the listener, and clears the socket's state. Called in a
     /// transition. The caller may wait for the returned [`Closing`] after the transition.
-    fn reset(&self, socket: &Socket, sk: &Sock) -> Closing {
+    ///
+    /// `disconnects` is for `connect()`: calls that wait in other tasks end.
+    fn reset(&self, socket: &Socket, sk: &Sock, disconnects: bool) -> Closing {
         let old = {
             let mut inner = self.endpoint.inner.lock();
+            if disconnects {
+                // Here, so that a call that has the new count does not find the old connection.
+                self.disconnects.fetch_add(1, Relaxed);
+            }
             if matches!(inner.state, EndpointState::Listening(_)) {
                 // A task that finds no listener must not find that the socket listens.
                 sk.set_state(TcpState::Close);

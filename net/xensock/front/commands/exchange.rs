@@ -33,10 +33,7 @@ use kernel::{
         LockedBy,
         SetOnce, //
     },
-    time::{
-        msecs_to_jiffies,
-        Msecs, //
-    }, //
+    time::Jiffies, //
 };
 
 /// A connection that is notified of the response to a request.
@@ -175,8 +172,7 @@ impl Exchange {
     }
 
     /// Waits killably until the exchange has ended, at most for this time. Returns `true` if it has.
-    pub(crate) fn wait_at_most(&self, time: Msecs) -> Result<bool> {
-        let time = msecs_to_jiffies(time);
+    pub(crate) fn wait_at_most(&self, time: Jiffies) -> Result<bool> {
         self.done.wait_for_completion_killable_timeout(time)
     }
 

@@ -26,14 +26,32 @@ use kernel::{
     },
     time::{
         msecs_to_jiffies,
+        Instant,
+        Jiffies,
+        Monotonic,
         Msecs, //
     }, //
 };
 
-/// Longest wait of a call that does not block for what the backend is about to tell, in
+/// Time that a call that does not block waits in all for what the backend is about to tell, in
 /// milliseconds. A working backend tells it much sooner. `poll()` waits under locks of others: epoll
 /// has a lock that is the same for all programs.
-const MAX_WAIT: Msecs = 1000;
+const PATIENCE: Msecs = 1000;
+
+/// The end of the waits of one call.
+pub(crate) struct Patience(Instant<Monotonic>);
+
+impl Patience {
+    /// Begins with the call.
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn left(&self) -> Jiffies {
+        let passed = Msecs::try_from(self.0.elapsed().as_millis()).unwrap_or(PATIENCE);
+        msecs_to_jiffies(PATIENCE.saturating_sub(passed))
+    }
+}
 
 /// Value of [`Listener::overdue`] for no connection.
 pub(super) const NONE: u64 = 0;
@@ -100,12 +118,12 @@ impl Listener {
 
     /// Waits killably, and not for long, until it is certain that the backend has no connection.
     /// Returns `false` if there may be one now.
-    pub(crate) fn confirm_none_pending(&self) -> Result<bool> {
+    pub(crate) fn confirm_none_pending(&self, patience: &Patience) -> Result<bool> {
         match self.pending() {
             Pending::Nothing => return Ok(true),
             Pending::Decided => (),
-            Pending::Unanswered(id, accept) => self.await_response(id, &accept)?,
-            Pending::Coming(id) => self.await_handover(id)?,
+            Pending::Unanswered(id, accept) => self.await_response(id, &accept, patience)?,
+            Pending::Coming(id) => self.await_handover(id, patience)?,
         }
         Ok(false)
     }
@@ -113,6 +131,7 @@ impl Listener {
     /// Returns `true` if `poll()` reports a connection. May wait killably, and not for long, for
     /// the response to a recent ACCEPT, or until a connection is handed over.
     pub(crate) fn poll(&self) -> bool {
+        let patience = Patience::new();
         // A backend may show a connection again and again, and take it back.
         for _ in 0..MAX_AHEAD {
             if self.is_ready() {
@@ -122,14 +141,14 @@ impl Listener {
                 Pending::Nothing => return false,
                 Pending::Decided => (),
                 Pending::Unanswered(id, accept) => {
-                    if self.await_response(id, &accept).is_err() {
+                    if self.await_response(id, &accept, &patience).is_err() {
                         return false;
                     }
                 }
                 // Only then are those who wait for the listener woken: as with TCP, nobody sees a
                 // connection before that.
                 Pending::Coming(id) => {
-                    if self.await_handover(id).is_err() {
+                    if self.await_handover(id, &patience).is_err() {
                         return false;
                     }
                 }
@@ -140,9 +159,9 @@ impl Listener {
 
     /// Waits killably until the backend has handed over the connection that it has, to the posted
     /// connection `id` or another one, or notes that no call waits for that any more.
-    fn await_handover(&self, id: u64) -> Result {
+    fn await_handover(&self, id: u64, patience: &Patience) -> Result {
         let is_over = || !matches!(self.pending(), Pending::Coming(_));
-        let mut timeout = Timeout::from_jiffies(msecs_to_jiffies(MAX_WAIT));
+        let mut timeout = Timeout::from_jiffies(patience.left());
         match self.sk.wait_killable(&mut timeout, is_over) {
             Err(WaitError::TimedOut) => self.overdue.store(id, Relaxed),
             waited => waited?,
@@ -152,8 +171,8 @@ impl Listener {
 
     /// Waits killably for the response to the ACCEPT of the connection `id`, or notes that no call
     /// waits for this connection any more.
-    fn await_response(&self, id: u64, accept: &Exchange) -> Result {
-        if !accept.wait_at_most(MAX_WAIT)? {
+    fn await_response(&self, id: u64, accept: &Exchange, patience: &Patience) -> Result {
+        if !accept.wait_at_most(patience.left())? {
             self.overdue.store(id, Relaxed);
         }
         Ok(())

@@ -7,6 +7,7 @@ use crate::{
     endpoint::EndpointState,
     listener::{
         Listener,
+        Patience,
         MAX_AHEAD, //
     }, //
 };
@@ -52,7 +53,7 @@ impl Stream {
         let mut timeout = sk.rcv_timeout(nonblock);
         // A call that does not wait, or no longer, asks the backend, which may fail each connection
         // that is posted.
-        let mut tries = MAX_AHEAD;
+        let (mut tries, mut patience) = (MAX_AHEAD, None);
 
         loop {
             // The clients of the guest itself get their turn.
@@ -86,7 +87,8 @@ impl Stream {
             }
             listener.post_if_possible()?;
             if timeout.is_zero() {
-                if listener.confirm_none_pending()? && !listener.is_ready() {
+                let patience = patience.get_or_insert_with(Patience::new);
+                if listener.confirm_none_pending(patience)? && !listener.is_ready() {
                     return Err(EAGAIN);
                 }
                 tries = tries.checked_sub(1).ok_or(EAGAIN)?;

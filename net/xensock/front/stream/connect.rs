@@ -92,7 +92,7 @@ impl Stream {
         if sk.state() == TcpState::Close {
             let error = sk.take_error().unwrap_or(ECONNABORTED);
             // Not waited for: a later call that needs the address again waits until it is free.
-            let _ = self.disconnect_now(socket, sk);
+            let _ = self.reset(socket, sk, true);
             return Err(error);
         }
         socket.set_state(SocketState::Connected);
@@ -142,7 +142,7 @@ impl Stream {
         let conn = match Conn::enter(fresh) {
             Ok(conn) => conn,
             Err(error) => {
-                let _ = self.reset(socket, sk);
+                let _ = self.reset(socket, sk, false);
                 return Err(error);
             }
         };
@@ -188,7 +188,7 @@ impl Stream {
                 sk.set_error(ECONNRESET);
             }
             sk.set_peek_offset(None);
-            self.disconnect_now(socket, sk)
+            self.reset(socket, sk, true)
         };
         sk.error_report();
         closing.wait(&self.endpoint);

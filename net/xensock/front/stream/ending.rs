@@ -49,12 +49,12 @@ impl Stream {
         let result = match state {
             TcpState::Listen if !mask.contains(Shutdown::Recv) => Ok(()),
             TcpState::Listen => {
-                closing = self.reset(socket, sk);
+                closing = self.reset(socket, sk, false);
                 Ok(())
             }
             TcpState::SynSent => {
                 sk.set_error(ECONNRESET);
-                closing = self.reset(socket, sk);
+                closing = self.reset(socket, sk, false);
                 sk.error_report();
                 Ok(())
             }

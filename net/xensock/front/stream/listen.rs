@@ -178,7 +178,7 @@ impl Stream {
         let started = Listener::enter(&listener).and_then(|()| listener.post());
         started.inspect_err(|_| {
             let _guard = self.transition.lock();
-            let _ = self.reset(socket, sk);
+            let _ = self.reset(socket, sk, false);
         })
     }
 

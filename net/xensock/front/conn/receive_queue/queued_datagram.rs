@@ -20,7 +20,8 @@ use core::net::SocketAddr;
 use kernel::{
     net::sock::{
         Shutdown,
-        Sock, //
+        Sock,
+        SockFlag, //
     },
     sync::ArcBorrow, //
 };
@@ -211,7 +212,7 @@ impl Conn {
     /// index `seen`, or there is another reason not to wait. Process context; may sleep.
     ///
     /// Meanwhile the backend sends no events for frames: this task notifies the socket of them. But
-    /// with another one that sleeps it does, as this one may lose its processor while it polls.
+    /// with another one that sleeps, or signals, it does: this one may lose its processor.
     pub(crate) fn busy_poll(this: ArcBorrow<'_, Self>, sk: &Sock, seen: Option<u32>) {
         if !sk.busy_polls() {
             return;
@@ -223,7 +224,7 @@ impl Conn {
         {
             // Excludes others who ask for events.
             let _receive_queue = this.receive_queue.lock();
-            if !sk.has_sleeper() {
+            if !sk.has_sleeper() && !sk.is_flag(SockFlag::Async) {
                 this.ring.expect_nothing();
             }
         }
