@@ -9,8 +9,9 @@
  * "out-error-first" has each connection fail at its first byte, and never says that all of "in"
  * is there. "frame-spoilt" sends a good frame to a datagram socket, writes over it on SIGUSR1,
  * and closes the link. "frame-flood" fills the ring of a datagram socket with errors again and
- * again. "frame-report-quiet" sends a good frame without an event. SIGTERM ends the program,
- * which then closes the link in the regular way.
+ * again, and prints "flooded" when the guest has taken several rings full of them.
+ * "frame-report-quiet" sends a good frame without an event. SIGTERM ends the program, which then
+ * closes the link in the regular way.
  */
 #include <errno.h>
 #include <limits.h>
@@ -341,6 +342,7 @@ static void flood_errors(void)
 {
 	const struct frame error = { .type = 1, .error = ECONNREFUSED };
 	__u32 i, prod = load(&conn.words[IN_PROD]);
+	static bool has_flooded;
 	int turns;
 
 	for (turns = 0; turns < 1000000; turns++) {
@@ -352,6 +354,10 @@ static void flood_errors(void)
 		store(&conn.words[IN_PROD], prod);
 	}
 	evtchn_notify(back.evtchn, conn.port);
+	if (!has_flooded && load(&conn.words[IN_CONS]) > 4 * conn.size) {
+		printf("flooded\n");
+		has_flooded = true;
+	}
 }
 
 /* Writes over the frame of the last socket, and closes the link before it is received. */

@@ -127,12 +127,23 @@ static int settled_queue(int fd)
 /* The end of the stream counts as a byte, until the peer has acknowledged it. */
 TEST_F(ioctl, siocoutq_counts_the_end)
 {
-	__u64 sent = fill_socket(self->fd, 1, 30000);
-	int queued = settled_queue(self->fd);
+	int queued, ended, tries = 0;
+	__u64 sent;
 
-	EXPECT_LT(0, queued);
-	EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
-	EXPECT_EQ(queued + 1, settled_queue(self->fd));
+	for (;;) {
+		sent = fill_socket(self->fd, 1, 30000);
+		queued = settled_queue(self->fd);
+		EXPECT_LT(0, queued);
+		EXPECT_EQ(0, shutdown(self->fd, SHUT_WR));
+		ended = settled_queue(self->fd);
+		if (ended == queued + 1 || ++tries == 3)
+			break;
+		/* On a busy machine the first value may have changed once more. */
+		close(self->fd);
+		self->fd = peer_connect(&self->peer, 0);
+		ASSERT_LE(0, self->fd);
+	}
+	EXPECT_EQ(queued + 1, ended);
 	peer_run(&self->peer, "recv %llu 1", sent);
 	EXPECT_TRUE(wait_ioctl(self->fd, SIOCOUTQ, 0));
 	EXPECT_EQ(0, ioctl_int(self->fd, SIOCOUTQNSD));
@@ -289,6 +300,8 @@ TEST_F(ioctl, fioasync_signals_room_once)
 	ASSERT_EQ(POLLOUT, poll_now(self->fd) & POLLOUT);
 	enable_signals(self->fd, SIGRTMIN);
 	EXPECT_LT(0, send(self->fd, data, sizeof(data), MSG_DONTWAIT));
+	/* TCP may have room for everything, or for nothing more before the peer reads. */
+	EXPECT_TRUE(opt.family == AF_INET || wait_signal());
 	for (end = now_msec() + 500; now_msec() < end;)
 		poll(NULL, 0, 100);
 	EXPECT_GE(1, signals_seen);

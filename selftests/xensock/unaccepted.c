@@ -7,8 +7,8 @@
  * "unaccepted often": calls accept() until it has waited ten times for a connection that does not
  * come, and prints how many of these waits were as long as a call may wait.
  *
- * "unaccepted late": calls accept() with a timeout that ends while the backend has a connection and
- * has not handed it over. Prints "accepted" when it has got that.
+ * "unaccepted late": calls accept() with a timeout until that has ended while the backend had a
+ * connection and had not handed it over. Prints "accepted" when it has got that.
  */
 #include <errno.h>
 #include <poll.h>
@@ -48,17 +48,23 @@ static int accept_often(int fd)
 static int accept_late(int fd)
 {
 	__u64 began;
+	int i;
 
 	set_nonblock(fd, false);
 	CHECK(!set_timeout(fd, SO_RCVTIMEO, 200));
-	for (;;) {
+	for (i = 0; i < 20; i++) {
 		began = now_msec();
-		if (accept(fd, NULL, NULL) >= 0)
-			break;
-		CHECK(errno == EAGAIN && gave_up_since(began) && wait_poll(fd, POLLIN, NULL));
+		if (accept(fd, NULL, NULL) < 0) {
+			CHECK(errno == EAGAIN && gave_up_since(began) &&
+			      wait_poll(fd, POLLIN, NULL));
+		} else if (now_msec() - began > 300) {
+			printf("accepted\n");
+			return 0;
+		}
+		/* On a busy machine the call may begin so late that the connection is in time. */
 	}
-	printf("accepted\n");
-	return 0;
+	printf("in time\n");
+	return 1;
 }
 
 int main(int argc, char **argv)

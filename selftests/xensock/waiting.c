@@ -185,7 +185,7 @@ TEST_F(waiting, a_reload_resets_none)
 		close_all(self);
 		EXPECT_STREQ("fin 60 rst 0", self->peer.line);
 	}
-	EXPECT_GT(CONNECTIONS / 2, self->late);
+	EXPECT_GT(3 * 60 / 4, self->late);
 }
 
 struct acceptor {

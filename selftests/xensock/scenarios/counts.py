@@ -4,7 +4,7 @@
 import time
 
 from bed import read, timeout
-from scenarios.common import SERVER_POLICY, run_checked, start_peer, unload, wait_link
+from scenarios.common import SERVER_POLICY, rest, run_checked, start_peer, unload, wait_link
 
 DEBUGFS = "/sys/kernel/debug"
 
@@ -38,8 +38,11 @@ def _quiet_counts(bed, guest, with_spares=True):
         time.sleep(0.2)
 
 
-# What is random: rings that are spare, used again or given up, and what TCP does after a socket's end.
-_RANDOM = ("rings-reused", "UNMAP", "ring-pages", "spare-pages", "sockets-closed", "memory")
+# What is in use as long as rings are spare and TCP works on closed sockets.
+_IN_USE = ("ring-pages", "spare-pages", "sockets-closed", "memory")
+
+# What is random: that, and rings that are used again or given up.
+_RANDOM = ("rings-reused", "UNMAP", *_IN_USE)
 
 
 def _growth(before, after):
@@ -108,17 +111,25 @@ def test_commands(bed):
 
 @timeout(240)
 def test_rings(bed):
-    """Connections that follow each other use the same rings. Unused rings are given up."""
+    """Connections that follow each other use the same rings. Unused rings are given up, and nothing of them is in use
+    any more."""
     start_peer(bed)
     guest = bed.shared_guest(policy=SERVER_POLICY)
     wait_link(guest)
-    before, _ = _quiet_counts(bed, guest)
+    before, usual = _quiet_counts(bed, guest, with_spares=False)
     run_checked(guest, "many -t cycles_of_connect_exchange_close --cycles 100")
     now, _ = _both(bed, guest)
     after, _ = _quiet_counts(bed, guest, with_spares=False)
     assert now["CONNECT"] == before["CONNECT"] + 100, (before, now)
     assert after["rings-reused"] > before["rings-reused"], (before, after)
     assert after["UNMAP"] > before["UNMAP"], (before, after)
+
+    def excess():
+        now = _both(bed, guest)[1]
+        return {name: (usual[name], now[name]) for name in _IN_USE if now[name] != usual[name]}
+
+    left = rest(bed, excess)
+    assert not left, f"(before, after): {left}"
 
 
 @timeout(240)

@@ -111,8 +111,8 @@ def _write_policy(server, name, *lines):
 
 
 def _attach_probing(bed, server, name):
-    """Boots a guest, which learns that it may not connect somewhere when it has a device of this domain. Checks that it
-    never had another policy."""
+    """Boots a guest, which tries to connect somewhere again and again, and is refused once it has a device of this
+    domain. Checks that no attempt met another policy. One in force between two attempts is not seen."""
     guest = bed.guest(name, device=None, modules=["xensock"])
     probe = guest.start(f"last=; while :; do now=$(attempt connect {bed.unreachable} 80); "
                         "[ \"$now\" = \"$last\" ] || echo \"$now\"; last=$now; done")

@@ -171,7 +171,7 @@ def test_breaks_rings(bed):
                   _cases([f"frame-{how}" for how in _ERRORS], _has_printed("EIO", "5"), "knock"),
                   _cases(["frame-report-good"], _has_printed("ECONNREFUSED", "5"), "knock"),
                   _cases(["frame-report-quiet"], _has_printed("5"), "reported"),
-                  _cases(["frame-flood"], _has_printed(*["EAGAIN"] * 5, "0", "EINTR"), "flooded"),
+                  _cases(["frame-flood"], _has_printed(*["EAGAIN"] * 5, "0", "EINTR"), "flooded", shows="flooded"),
                   _cases(["frame-info-good"], _has_printed("5", "5"), "knock"),
                   _cases(["frame-stall"], _has_ended, "datagram_full"))
 
