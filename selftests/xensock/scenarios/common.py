@@ -180,7 +180,8 @@ def set_order(guest, order):
 def hijacked(guest, **settings):
     """The guest's sockets go to the backend inside the block. All settings are restored afterwards."""
     settings.setdefault("hijack", 1)
-    out = run_checked(guest, f"for name in {' '.join(settings)}; do echo \"$name=$(cat {SETTINGS}/$name)\"; done && " +
+    out = run_checked(guest, f"for name in {' '.join(settings)}; do value=$(cat {SETTINGS}/$name) || exit 1; "
+                             "echo \"$name=$value\"; done; " +
                              " && ".join(f"echo {value} >{SETTINGS}/{name}" for name, value in settings.items()))
     before = dict(line.split("=", 1) for line in out.splitlines())
     try:
@@ -205,8 +206,9 @@ def wait_link(guest):
 
 def wait_attempt(where, what, expected):
     """Waits until attempts of calls, see attempt.c, end like that: a backend learns of a change a moment later."""
-    run_checked(where, f"i=0; until last=$(echo $(attempt {what})); [ \"$last\" = '{expected}' ]; do i=$((i + 1)); "
-                       "[ $i -lt 300 ] || { echo \"$last\"; exit 1; }; sleep 0.1; done", 120 * where.scale)
+    run_checked(where, f"i=0; until out=$(attempt {what}) || exit 1; last=$(echo $out); [ \"$last\" = '{expected}' ]; "
+                       f"do i=$((i + 1)); [ $i -lt {300 * where.scale} ] || {{ echo \"$last\"; exit 1; }}; "
+                       "sleep 0.1; done", 120 * where.scale)
 
 
 def wait_disconnected(guest, device="xensock-0"):
