@@ -25,7 +25,8 @@ use kernel::{
 
 /// The counters of a guest, over all links of its device.
 ///
-/// Moving data does not touch them, except for datagrams that are dropped.
+/// Moving data changes the memory, by a page or more at a time, and else only counts datagrams that
+/// are dropped, and rings that grow or shrink.
 pub(crate) struct Counters {
     /// The sockets, which can outlive the link.
     pub(crate) sockets: Arc<Sockets>,

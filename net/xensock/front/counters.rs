@@ -49,7 +49,7 @@ impl Gauge {
 
 /// The counters of all links of a device, since this module drives it. Any context.
 ///
-/// Moving data touches no counter.
+/// Moving data touches no counter, unless a ring grows or shrinks.
 pub(crate) struct Counters {
     links: Atomic<u64>,
     lost: Atomic<u64>,

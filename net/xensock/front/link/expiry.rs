@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Shrinks connections that have grown, withdraws connections that listeners posted ahead, and joins
-//! groups that could not be joined for lack of resources. A work item of the link checks its members
-//! once a second, as long as there is work left.
+//! groups that could not be joined for a reason that may pass. A work item of the link checks its
+//! members once a second, as long as there is work left.
 
 use super::Link;
 use crate::proto::shortage::Shortage;
