@@ -353,18 +353,26 @@ TEST_F(reset, unspec_wakes_a_receiver)
 	EXPECT_EQ(ECONNRESET, so_error(self->fd));
 }
 
+/* Has a thread receive from a socket that has no connection yet, and gets none. */
+static bool sleep_in_attempt(struct sleeper *s)
+{
+	s->fd = new_socket(SOCK_NONBLOCK);
+	if (s->fd < 0)
+		return false;
+	connect_for_long(s->fd);
+	if (connect_to(s->fd, opt.blackhole, 80) != -1 || errno != EINPROGRESS)
+		return false;
+	set_nonblock(s->fd, false);
+	return sleep_in(s, sleep_in_recv);
+}
+
 /* The same for one that waits for the connection. */
 TEST_F(reset, unspec_wakes_a_receiver_without_a_connection)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
-	struct sleeper s = { .fd = new_socket(SOCK_NONBLOCK) };
+	struct sleeper s = {};
 
-	ASSERT_LE(0, s.fd);
-	connect_for_long(s.fd);
-	ASSERT_EQ(-1, connect_to(s.fd, opt.blackhole, 80));
-	ASSERT_EQ(EINPROGRESS, errno);
-	set_nonblock(s.fd, false);
-	ASSERT_TRUE(sleep_in(&s, sleep_in_recv));
+	ASSERT_TRUE(sleep_in_attempt(&s));
 	EXPECT_EQ(0, connect(s.fd, &unspec, sizeof(unspec)));
 	pthread_join(s.thread, NULL);
 	EXPECT_EQ(-1, s.result);
@@ -376,14 +384,9 @@ TEST_F(reset, unspec_wakes_a_receiver_without_a_connection)
 /* shutdown() ends the attempt, but does not disconnect: the receiver gets its error. */
 TEST_F(reset, shutdown_wakes_a_receiver_without_a_connection)
 {
-	struct sleeper s = { .fd = new_socket(SOCK_NONBLOCK) };
+	struct sleeper s = {};
 
-	ASSERT_LE(0, s.fd);
-	connect_for_long(s.fd);
-	ASSERT_EQ(-1, connect_to(s.fd, opt.blackhole, 80));
-	ASSERT_EQ(EINPROGRESS, errno);
-	set_nonblock(s.fd, false);
-	ASSERT_TRUE(sleep_in(&s, sleep_in_recv));
+	ASSERT_TRUE(sleep_in_attempt(&s));
 	EXPECT_EQ(0, shutdown(s.fd, SHUT_RDWR));
 	pthread_join(s.thread, NULL);
 	EXPECT_EQ(-1, s.result);

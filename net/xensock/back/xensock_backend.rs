@@ -111,9 +111,9 @@
 //! # Contexts
 //!
 //! - Handlers of event channels: hard interrupt; they only queue a work item. Callbacks of sockets:
-//!   softirq; they queue a work item, also that of soft interrupts, or receive. An event channel stays masked until the work is
-//!   done; the shared channel, until the work has begun (late EOI). So a guest cannot keep a CPU
-//!   busy with events.
+//!   softirq; they queue a work item, also that of soft interrupts, or receive. An event channel
+//!   stays masked until the work is done; the shared channel, until the work has begun (late EOI).
+//!   So a guest cannot keep a CPU busy with events.
 //! - `WorkItem<SOFTIRQ>` of a connection: softirq. The work item of a `Backend`: process context, on
 //!   a queue of the kernel, as it waits for those of the device. All others: process context, on the
 //!   queues of the device ([`queues::Queues`]): one for commands, one for sockets that join groups,

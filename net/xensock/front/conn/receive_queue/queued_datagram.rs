@@ -211,8 +211,8 @@ impl Conn {
     /// Busy-polls, if that is enabled for the socket, until there are frames, or frames behind the
     /// index `seen`, or there is another reason not to wait. Process context; may sleep.
     ///
-    /// Meanwhile the backend sends no events for frames: this task notifies the socket of them. But
-    /// with another one that sleeps, or signals, it does: this one may lose its processor.
+    /// Meanwhile the backend sends no events for frames: this task notifies the socket of them. If
+    /// another task sleeps or wants signals, events go on, as this task may lose its processor.
     pub(crate) fn busy_poll(this: ArcBorrow<'_, Self>, sk: &Sock, seen: Option<u32>) {
         if !sk.busy_polls() {
             return;
